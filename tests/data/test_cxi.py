@@ -86,8 +86,7 @@ def test_the_mask_is_honoured_bit_by_bit(file):
     put(file, MASK, mask)
     with h5py.File(file, "a") as handle:
         handle[DATA][:, 1, 2] = -1
-    found = read_scan(file)
-    assert np.argwhere(~found.good_1HW).tolist() == [[0, 1, 2], [0, 3, 4]]
+    assert np.argwhere(~read_scan(file).good_1HW).tolist() == [[0, 1, 2], [0, 3, 4]]
 
 
 def test_without_probe_or_object_the_rest_is_read(file, scan):

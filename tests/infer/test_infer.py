@@ -141,8 +141,7 @@ def test_another_probe_is_said_and_not_used(bundle, scan, caplog):
 
 
 def test_frames_of_another_size_are_refused_and_masked_pixels_do_not_count(bundle, scan):
-    cut = {"amplitude_nHW": scan.amplitude_nHW[:, 4:12, 4:12], "probe_MHW": None}
-    small = replace(scan, **cut)
+    small = replace(scan, amplitude_nHW=scan.amplitude_nHW[:, 4:12, 4:12], probe_MHW=None)
     with pytest.raises(InputError, match=r"frames are 8 px, the bundle was trained on 16 px"):
         infer_scan(bundle(), small)
     good = np.ones((1, N, N), bool)

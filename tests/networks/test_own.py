@@ -31,8 +31,7 @@ def trained(run_of, tiny_data):
 
     def train(**blocks):
         run = run_of("mine", arms={"mine": {"hypothesis": "-"} | blocks})
-        module = PtychoModule(run, tiny_data)
-        return fit(module, tiny_data.train, tiny_data.validation)
+        return fit(PtychoModule(run, tiny_data), tiny_data.train, tiny_data.validation)
 
     return train
 

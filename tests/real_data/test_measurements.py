@@ -129,8 +129,7 @@ def test_the_target_is_planned_and_needs_nothing_of_the_study(tmp_path):
 
 
 def test_a_failed_run_is_a_row_with_its_reason(results, tmp_path):
-    folder = tmp_path / "real"
-    shutil.copytree(results.folder, folder)
+    folder = shutil.copytree(results.folder, tmp_path / "real")
     place = folder / "small/control/seed-3"
     failure = {"epoch": 1, "step": 5, "reason": "the training loss is nan"}
     for file in ("metrics.json", "report.json"):
@@ -161,8 +160,7 @@ def test_results_of_other_settings_are_not_summarised(results, tmp_path, block, 
     settings["real_data"][block] = {**(settings["real_data"][block] or {}), **change}
     study = parse_study(settings, "changed")
     fits = {"small/control/3": fit_settings(study, "small", "control", 3).model_dump(mode="json")}
-    folder = tmp_path / "real"
-    shutil.copytree(results.folder, folder)
+    folder = shutil.copytree(results.folder, tmp_path / "real")
     (folder / "summary.md").unlink(missing_ok=True)
     real = study.real_data.model_dump(mode="json")
     more = {"arms": [], "fits": fits, "provenance": PROVENANCE, "folder": folder}

@@ -90,8 +90,7 @@ def test_registration_removes_shift_tilt_and_factor_together(shift):
     image, shift_px = register(wide[inner], 0.3j * moved * tilt, free="all")
     assert shift_px == pytest.approx(shift, abs=0.02)
     middle = (slice(8, -8),) * 2
-    error = np.abs(image - wide[inner])[middle].mean() / np.abs(wide).mean()
-    assert error < 0.02
+    assert np.abs(image - wide[inner])[middle].mean() / np.abs(wide).mean() < 0.02
 
 
 @pytest.fixture(scope="module")
@@ -164,13 +163,7 @@ def test_a_perfect_networks_scores_are_those_of_rpie(results, tmp_path):
     io.write_npz(tmp_path / "objects.npz", arrays)
     report = {"engine": "network", "outcome": "completed", "failure": None}
     io.write_json(tmp_path / "report.json", report)
-    evaluate_measurement(
-        objects=tmp_path / "objects.npz", report=tmp_path / "report.json",
-        rpie=folder / "rpie/objects.npz",
-        parts={part: folder / f"frames/{part}.npz" for part in PARTS},
-        outputs={"metrics": tmp_path / "metrics.json", "curves": tmp_path / "curves.npz"},
-    )  # fmt: skip
-    found = json.loads((tmp_path / "metrics.json").read_text())
+    found = scored(folder, tmp_path, rpie=folder / "rpie/objects.npz")
     known = json.loads((folder / "rpie/metrics.json").read_text())
     for key in ("train", "held_out_object"):
         assert found["r_factor"][key] == pytest.approx(known["r_factor"][key], rel=1e-3)

@@ -59,8 +59,7 @@ def page(tmp_path_factory):
 def test_documents_stand_in_their_order_with_pictures_inside_and_links_that_lead_on(page):
     found = Elements(page)
     assert [s["id"] for s in found.named("section")] == ["study-summary", "study-decision"]
-    links = [link["href"] for link in found.named("a")]
-    assert links == [
+    assert [link["href"] for link in found.named("a")] == [
         *("#study-summary", "#study-decision", "#study-decision"),
         *("stage_a/summary.md", "stage_a/appendix.md", "https://example.org/paper"),
     ]
