@@ -50,6 +50,17 @@ def test_a_run_is_of_its_block_alone_and_one_of_no_block_has_a_job_of_its_own(sn
     assert jobs == {"train": "1", "train_0_1_2_3_4_5": "1"}, result
 
 
+def test_every_job_for_a_queue_asks_for_memory_and_time(snakemake, root):
+    """One of several seeds as one of one does."""
+    targets = "stage_a_summary crash_hunt_summary parity diagnostics real_data_summary"
+    text = snakemake(*targets.split(), "-n", "--verbose", "--workflow-profile", "profiles/slurm")
+    asked = dict(re.findall(r"^rule (\w+):$.*?^    resources: ([^\n]*)", text, re.M | re.S))
+    queued = re.findall(r'^    "(\w+)",$', (root / "Snakefile").read_text(), re.M)
+    assert len(queued) > 8 and set(queued) - asked.keys() == {"train"}  # All have several seeds.
+    for rule in asked.keys() & {*queued, "train_0_1_2_3_4_5", "train_0_1_2_3_4"}:
+        assert "mem_mb=" in asked[rule] and "runtime=" in asked[rule], rule
+
+
 def test_the_example_in_the_readme_is_laid_over_the_study(snakemake, root):
     text = (root / "README.md").read_text(encoding="utf-8")
     command = re.search(r"`snakemake (rates_summary .*config/example_more.yaml)`", text).group(1)

@@ -57,12 +57,11 @@ for dataset, seeds, arms in SEED_BLOCKS:
         wildcard_constraints:
             dataset=re.escape(dataset),
             arm=one_of(arms),
-        threads: lambda wildcards: settings_of_run(wildcards)["execution"]["threads"]
-        resources:
-            gpu=gpus_of_run,
-            runtime=lambda wildcards, attempt: 1440 * attempt,
-            low_memory=lambda wildcards, attempt: attempt - 1,
         params:
             run=settings_of_run,
         script:
             "../scripts/train.py"
+
+    # Profiles and --set-resources know `train` alone: what they ask for it holds here as well.
+    of_one, of_several = map(workflow.get_rule, ("train", block_name("train", seeds)))
+    of_several.resources.update(of_one.resources)

@@ -79,7 +79,7 @@ def infer_scan(
     if scan.patch_px != trained.patch_px:
         raise InputError(
             f"{scan.source}: frames are {scan.patch_px} px, the bundle was trained on "
-            f"{trained.patch_px} px; crop or bin the detector (--patch-px), or use another bundle"
+            f"{trained.patch_px} px; crop the detector (--patch-px), or use another bundle"
         )
     logger.info(
         "bundle trained on '%s': intensity scale s = %.6g, %s",

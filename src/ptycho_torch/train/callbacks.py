@@ -181,7 +181,7 @@ class CollapseGuard(Resumable):
 
     Watched are the patches of the validation split, before any physics, where the probe illuminates
     them: in the dark the padding of convolutions draws borders whatever the network sees.
-    docs/own-data.md has the margins.
+    docs/study.md has the margins.
     """
 
     kept = ("in_a_row",)
