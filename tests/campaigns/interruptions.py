@@ -56,9 +56,11 @@ def kill(call: subprocess.Popen, name: str, limit_s: float = 120) -> None:
     raise TimeoutError(f"process group {call.pid} lives after {limit_s} s")
 
 
-def run(folder: Path, waits: list[float], chance: random.Random) -> dict[str, Any]:
-    """Run the study with a kill after each wait (seconds); return the record of its results."""
+def run(folder: Path, waits: list[float], chance: random.Random) -> tuple[dict[str, Any], int]:
+    """Run the study with a kill after each wait (seconds) that it needs; return the record of its
+    results, and how often it was killed."""
     folder.mkdir()
+    kills = 0
     for wait_s in waits:
         call = start(folder)
         try:
@@ -67,6 +69,7 @@ def run(folder: Path, waits: list[float], chance: random.Random) -> dict[str, An
         except subprocess.TimeoutExpired:
             name = chance.choice(list(KILLS))
             kill(call, name)
+            kills += 1
             print(f"after {wait_s:.1f} s: {name}", flush=True)
         # A call that was killed outright leaves its lock.
         assert start(folder, "--unlock").wait() == 0
@@ -74,7 +77,7 @@ def run(folder: Path, waits: list[float], chance: random.Random) -> dict[str, An
     logs = "".join(path.read_text() for path in (folder / "logs").rglob("*.log"))
     print("  last logs: resumed after epochs", re.findall(r"resumed after epoch (\d+)", logs))
     record = runpy.run_path(str(ROOT / "tests/contract/record.py"))["record_results"]
-    return record(folder / "results")
+    return record(folder / "results"), kills
 
 
 def campaign(kills: int, seed: int, epochs: int, folder: Path) -> bool:
@@ -85,13 +88,14 @@ def campaign(kills: int, seed: int, epochs: int, folder: Path) -> bool:
     study["stage_a"]["seeds"] = 2
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
     chance, began = random.Random(seed), time.monotonic()
-    calm, same = run(folder / "undisturbed", [], chance), True
+    (calm, done), same = run(folder / "undisturbed", [], chance), True
     whole_s = time.monotonic() - began
-    for number, first in enumerate(range(0, kills, 4), 1):
-        waits = [chance.uniform(2, 0.6 * whole_s) for _ in range(min(4, kills - first))]
-        found = run(folder / f"disturbed-{number}", waits, chance)
+    while done < kills:
+        waits = [chance.uniform(2, 0.6 * whole_s) for _ in range(min(4, kills - done))]
+        found, killed = run(folder / f"disturbed-{done}", waits, chance)
+        done += killed
         differ = [name for name, section in calm.items() if found[name] != section]
-        print(f"study {number}: {len(found['files'])} files, other {differ or 'in nothing'}")
+        print(f"{done} kills: {len(found['files'])} files, other {differ or 'in nothing'}")
         same &= not differ
     return same
 
