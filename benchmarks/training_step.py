@@ -176,11 +176,9 @@ def tables(result: Mapping[str, Any]) -> str:
     header = ["", "program", "time", "share of the product's rate in fp32", "plain's time over it"]
     rate = number(result["product_flop_per_s"] / 1e9)
     work = ", ".join(f"{kind} {number(n / 1e9)} GFLOP" for kind, n in result["flops"].items())
-    bf16 = (
-        ""
-        if "step, ours in bf16" in result["plain_over"]
-        else (" bf16: not measured, the processor has neither AMX nor AVX512-BF16.")
-    )
+    bf16 = " bf16: not measured, the processor has neither AMX nor AVX512-BF16."
+    if "step, ours in bf16" in result["plain_over"]:
+        bf16 = ""
     return (
         f"{result['conditions']}. Matrix product: {rate} GFLOP/s. Work: {work}.{bf16}\n\n"
         f"{markdown_table(header, rows)}"
