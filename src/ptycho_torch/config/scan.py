@@ -217,7 +217,7 @@ class InferSettings(Settings):
     scale: Literal["auto", "stored", "measured"] | Scale = "auto"
     """How frames come into the bundle's units. stored: by their photons and the bundle's s;
     measured: an object of modulus 1 explains their mean; a number: s of the file, (s A)^2 are
-    photons. auto: stored where the file says its photons, else measured."""
+    photons. auto: stored where file and bundle know their photons, else measured."""
     neighbor_count: Neighbours = 6
     """As in training; only for groups."""
     n_images: Count | None = None
