@@ -92,9 +92,9 @@ def results(shared, real_study, packed):
 
 
 @pytest.fixture
-def real_file():
+def real_file(unavailable):
     """The real file; tests of it say by name where it is missing."""
     path = Path(os.environ.get("PTYCHO_DATA") or "/nowhere") / "siemens-star-small.npz.bz2"
     if not path.exists():
-        pytest.skip(f"PTYCHO_DATA is no folder with {path.name}: the real file is not tested")
+        unavailable("data", f"PTYCHO_DATA is no folder with {path.name}")
     return path
